@@ -5,7 +5,7 @@ mod queue;
 mod search;
 
 pub(crate) use queue::{Ids, JobCommand, JobOf, Jobs, Logs, Priority, Retry, Serve, Submit};
-pub(crate) use search::{EngineArgs, SearchArgs, WorkArgs};
+pub(crate) use search::{Cluster, EngineArgs, LaunchArgs, SearchArgs, WorkArgs};
 
 use crate::language::Language;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Score candidates for a search: orders on standard input, scores on standard output. `search --launch` starts it.
     Work(WorkArgs),
+    /// Print a job script, or a manifest, for a search on a cluster, to be changed and handed in.
+    Launch(LaunchArgs),
     /// Put a merge, a search, an eval or a report into the queue.
     Submit(Submit),
     /// List the jobs of the queue.

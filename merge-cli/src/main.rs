@@ -79,6 +79,7 @@ fn run(command: Command) -> Result<()> {
         Command::Report(args) => command::report::run(&args)?,
         Command::Serve(args) => command::serve::run(&args)?,
         Command::Work(args) => launch::serve(&args)?,
+        Command::Launch(args) => command::launch::run(&args)?,
         Command::Submit(args) => command::submit::run(&args)?,
         Command::Jobs(args) => command::jobs::list(&args)?,
         Command::Job(args) => command::jobs::show(&args)?,

@@ -19,6 +19,7 @@ mod http;
 mod inputs;
 mod judges;
 mod keeping;
+mod launch;
 mod llama_cpp;
 mod export;
 mod looks;

@@ -39,7 +39,7 @@ fn a_node_that_dies_is_replaced() {
     let dir = study();
     let said = search(&dir, &[], &[("FAKE_RAY_NODE_DIES", "0.3")]);
     check_done(&dir, &said);
-    assert!(said.err.contains("its node died"), "{}", said.err);
+    assert!(said.err.contains("its node has died"), "{}", said.err);
 }
 
 #[test]

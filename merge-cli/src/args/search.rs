@@ -4,6 +4,7 @@ use super::{
     MOST_THREADS,
     number::{resources, whole},
 };
+use clap::ValueEnum;
 use merge_core::search::MOST_BUDGET;
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -59,6 +60,31 @@ pub(crate) struct SearchArgs {
     /// Print the result as JSON to standard output.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct LaunchArgs {
+    /// The kind of cluster: Slurm; PBS, as on ABCI 3.0; Grid Engine, as on TSUBAME4; Kubernetes; Ray.
+    pub(crate) cluster: Cluster,
+    /// The search file.
+    #[arg(default_value = "search.yaml")]
+    pub(crate) file: PathBuf,
+    /// Directory of the study and its result.
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    pub(crate) output: PathBuf,
+    /// Number of workers, each with a GPU.
+    #[arg(long, value_name = "N", default_value_t = 8, allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
+    pub(crate) workers: u16,
+}
+
+/// A kind of cluster.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Cluster {
+    Slurm,
+    Pbs,
+    Age,
+    Kubernetes,
+    Ray,
 }
 
 #[derive(clap::Args)]

@@ -6,6 +6,7 @@ pub(crate) mod diff;
 pub(crate) mod eval;
 pub(crate) mod inspect;
 pub(crate) mod jobs;
+pub(crate) mod launch;
 pub(crate) mod merge;
 pub(crate) mod methods;
 pub(crate) mod plan;

@@ -28,10 +28,10 @@ pub(crate) enum Launcher {
 }
 
 impl Launcher {
-    /// Starts a worker. Fails if that cannot even be tried.
-    pub(super) fn start(&self, number: usize) -> Result<WorkerPipe> {
+    /// Starts a worker. Fails if that cannot even be tried, or if all `is_over`.
+    pub(super) fn start(&self, number: usize, is_over: &dyn Fn() -> bool) -> Result<WorkerPipe> {
         match self {
-            Self::Ray(cluster) => cluster.start(),
+            Self::Ray(cluster) => cluster.start(is_over),
             Self::Command { launcher, program } => start(&command(launcher, program, number)),
         }
     }

@@ -63,7 +63,7 @@ pub(crate) fn start(args: &SearchArgs, interrupt: Interrupt) -> Result<Option<Ar
             let command = command()?;
             let resources = args.per_worker.clone().unwrap_or_default();
             let settings = RaySettings { address: address.clone(), resources, command };
-            let (cluster, said) = RayCluster::connect(&args.python, settings)?;
+            let (cluster, said) = RayCluster::connect(&args.python, settings, &interrupt)?;
             screen::say(&format!("note: {said} at {address}"));
             Launcher::Ray(cluster)
         }
@@ -104,6 +104,9 @@ pub(crate) fn engine_order(args: &EngineArgs, is_new: bool) -> Option<EngineOrde
 
 /// A text as one word of a shell.
 pub(crate) fn quoted(text: &str) -> String {
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c)) {
+        return text.to_owned();
+    }
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

@@ -11,6 +11,7 @@ NAMED = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}  # Resources 
 workers, silent = {}, {}  # Each one's actor and open calls; when to say that it waits, of those that never spoke.
 out, writing = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace", newline="\n"), threading.Lock()
 os.dup2(2, 1)  # Whatever Ray prints goes to stderr.
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # The search gets it, too, and ends the input.
 
 
 class Process:
@@ -22,7 +23,7 @@ class Process:
 
     def put(self, line):
         if not line:  # The input ends.
-            threading.Timer(ENDING, os.killpg, [self.process.pid, signal.SIGKILL]).start()
+            threading.Timer(ENDING, self.process.kill).start()
         with contextlib.suppress(OSError, ValueError):  # If the process has ended, `hear` tells.
             self.process.stdin.write(line)
             self.process.stdin.flush() if line else self.process.stdin.close()
@@ -57,7 +58,7 @@ def follow(number, actor, calls, reason=""):  # Passes on what a worker writes u
     except Exception as error:
         reason = reason or str(error).rpartition("\n\t")[2]  # Ray's numbers of the actor come before.
     if "owner has died" in reason:
-        leave("the Ray node of this machine has died")
+        leave("the Ray node that this is connected to has died")
     if workers.pop(number, None):
         say("end", number, *reason.split()[:60])
     ray.kill(actor)
@@ -97,14 +98,13 @@ try:
     say("ray", ray.__version__, sum(node["Alive"] for node in ray.nodes()))
     doing, options = "Ray fails", {"num_cpus": 0, **{NAMED[name]: asked[name] for name in asked if name in NAMED}}
     options["resources"] = {name: asked[name] for name in asked if name not in NAMED}
-    how = {"max_restarts": 0, "scheduling_strategy": "SPREAD", "concurrency_groups": {"beside": 3}}
-    Process.hear = ray.method(concurrency_group="beside")(Process.hear)
-    actors = ray.remote(**options, **how)(Process)
+    Process.hear = ray.method(concurrency_group="wait")(Process.hear)
+    start = ray.remote(**options, max_restarts=0, scheduling_strategy="SPREAD", concurrency_groups={"wait": 3})(Process)
     for order in orders():
         kind, number, *line = order.split(b" ", 2)
         number, (actor, calls) = int(number), workers.get(int(number), (None, None))
         if kind == b"start" and not actor:
-            silent[number], workers[number] = time.monotonic() + 5, (actors.remote(command), {})
+            silent[number], workers[number] = time.monotonic() + 5, (start.remote(command), {})
             threading.Thread(target=follow, args=(number, *workers[number]), daemon=True).start()
         elif kind != b"start" and actor:
             calls[actor.put.remote(b"".join(line))] = "put"

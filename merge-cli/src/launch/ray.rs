@@ -1,7 +1,10 @@
 //! A Ray cluster, whose actors run workers. One driver in Python starts them and carries their lines.
 
-use super::pipe::{Carrier, ENDING, Ear, LastWords, WorkerPipe, each_line};
-use evaluator::process_group::RunningGroup;
+use super::{
+    desk::LOOK,
+    pipe::{Carrier, ENDING, Ear, LastWords, WorkerPipe, each_line},
+};
+use evaluator::{interrupt::Interrupt, process_group::RunningGroup};
 use merge_core::error::{Error, Result};
 use serde::Serialize;
 use std::{
@@ -11,10 +14,10 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The driver.
@@ -60,20 +63,20 @@ pub(super) struct RayActor {
 }
 
 impl RayCluster {
-    /// Connects to a cluster, and says what it is. Fails if there is none, or no Python with Ray.
-    pub(crate) fn connect(python: &str, settings: RaySettings) -> Result<(Self, String)> {
-        let (driver, said) = RayDriver::start(python, &settings)?;
+    /// Connects to a cluster, and says what it is. Fails if there is none, or no Python with Ray, or if interrupted.
+    pub(crate) fn connect(python: &str, settings: RaySettings, interrupt: &Interrupt) -> Result<(Self, String)> {
+        let (driver, said) = RayDriver::start(python, &settings, &|| interrupt.is_set())?;
         let driver = Mutex::new(Arc::new(driver));
         Ok((Self { settings, python: python.to_owned(), driver, started: AtomicU64::new(0) }, said))
     }
 
-    /// Starts an actor, which may have to wait for its resources.
-    pub(super) fn start(&self) -> Result<WorkerPipe> {
+    /// Starts an actor, which may have to wait for its resources. Fails if there is no cluster any more, or if all `is_over`.
+    pub(super) fn start(&self, is_over: &dyn Fn() -> bool) -> Result<WorkerPipe> {
         let mut driver = self.driver.lock().expect("no panic while held");
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         WorkerPipe::new(|ear| {
             if driver.ears.is_over() {
-                *driver = Arc::new(RayDriver::start(&self.python, &self.settings)?.0);
+                *driver = Arc::new(RayDriver::start(&self.python, &self.settings, is_over)?.0);
             }
             driver.ears.add(number, ear);
             driver.write(&format!("start {number}"));
@@ -84,7 +87,7 @@ impl RayCluster {
 
 impl RayDriver {
     /// Starts a driver, and says what it is connected to.
-    fn start(python: &str, settings: &RaySettings) -> Result<(Self, String)> {
+    fn start(python: &str, settings: &RaySettings, is_over: &dyn Fn() -> bool) -> Result<(Self, String)> {
         let settings = serde_json::to_string(settings).expect("names are text and numbers are finite");
         let mut command = Command::new(python);
         command.args(["-u", "-c", DRIVER, &settings]);
@@ -114,7 +117,7 @@ impl RayDriver {
                 true
             });
         });
-        let greeting = greeting(&first, &words)?;
+        let greeting = greeting(&first, &words, is_over)?;
         Ok((Self { running: Mutex::new(running), ears }, greeting))
     }
 
@@ -134,12 +137,26 @@ impl Drop for RayDriver {
 }
 
 /// What a driver says first.
-fn greeting(first: &Receiver<std::result::Result<String, String>>, words: &LastWords) -> Result<String> {
-    match first.recv_timeout(CONNECTING) {
-        Ok(Ok(cluster)) => Ok(cluster),
-        Ok(Err(why)) => Err(Error::user(format!("no worker can be run by Ray: {why}"))
-            .hint("name a Python that has Ray 2 with `--python`, and a running cluster's address with `--ray`")),
-        Err(_) => Err(Error::machine(format!("Ray's driver says nothing; it wrote last:\n{}", words.text()))),
+fn greeting(
+    first: &Receiver<std::result::Result<String, String>>,
+    words: &LastWords,
+    is_over: &dyn Fn() -> bool,
+) -> Result<String> {
+    let began = Instant::now();
+    loop {
+        match first.recv_timeout(LOOK) {
+            Ok(Ok(cluster)) => return Ok(cluster),
+            Ok(Err(why)) => {
+                let hint = "name a Python that has Ray 2 with `--python`, and a running cluster's address with `--ray`";
+                return Err(Error::user(format!("no worker can be run by Ray: {why}")).hint(hint));
+            }
+            Err(RecvTimeoutError::Timeout) if is_over() => return Err(Error::interrupted()),
+            Err(RecvTimeoutError::Timeout) if began.elapsed() < CONNECTING => {}
+            Err(_) => {
+                let words = words.text();
+                return Err(Error::machine(format!("Ray's driver says nothing; it wrote last:\n{words}")));
+            }
+        }
     }
 }
 

@@ -253,7 +253,7 @@ impl SharedWorkers {
     /// Starts a process and waits for its greeting, however long a cluster's queue takes. Fails if it ends before, for good if
     /// it is of another version.
     fn greeted(&self, number: usize) -> std::result::Result<(WorkerPipe, Greeting), End> {
-        let pipe = self.launcher.start(number + 1).map_err(End::Ended)?;
+        let pipe = self.launcher.start(number + 1, &|| self.is_over()).map_err(End::Ended)?;
         let (began, mut is_told) = (Instant::now(), false);
         loop {
             if self.is_over() {

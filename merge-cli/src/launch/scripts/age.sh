@@ -4,8 +4,8 @@
 #
 # If the time limit ends it, submit it again: the search goes on. Nothing is lost.
 #
-# change: nodes, each with 4 GPUs: one for 4 workers
-#$ -l node_f=1
+# nodes, each with 4 GPUs: one for 4 workers
+#$ -l node_f={{nodes}}
 # change: time limit, at most 24 hours
 #$ -l h_rt=24:00:00
 #$ -N evomerge
@@ -14,7 +14,8 @@
 
 exec >>{{output}}.log 2>&1
 
-# module load cuda      # change: what the program needs
+# change: load what the program needs; the workers get this PATH and LD_LIBRARY_PATH
+# module load cuda
 
 # change: for two workers on a GPU, per_node=8 threads=23. Threads: a node has 192 cores; the search needs one of them.
 export gpus=4 per_node=4 threads=47
@@ -23,8 +24,10 @@ export nodes=${nodes:-$(hostname)}
 workers=$(($(wc -w <<<"$nodes") * per_node))
 [ "$workers" -lt {{workers}} ] && echo "$workers workers, not {{workers}}: ask for more nodes" || workers={{workers}}
 
+# change: to score on vLLM, add --engine 'vllm: vllm serve {model} --port {port}' to the search.
 exec {{program}} search {{file}} -o {{output}} --workers "$workers" --launch '
   node=$(echo $nodes | cut -d" " -f$(( ({n} - 1) / per_node + 1 )))
   far="ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new $node"
   [ "${node%%.*}" = "$(hostname -s)" ] && far=
-  exec $far env LD_LIBRARY_PATH=$LD_LIBRARY_PATH RAYON_NUM_THREADS=$threads CUDA_VISIBLE_DEVICES=$(( ({n} - 1) % gpus ))'
+  gpu=$(( ({n} - 1) % gpus ))
+  exec $far env PATH=$PATH LD_LIBRARY_PATH=$LD_LIBRARY_PATH RAYON_NUM_THREADS=$threads CUDA_VISIBLE_DEVICES=$gpu'

@@ -5,10 +5,10 @@
 #
 # change: your ABCI group
 #PBS -P GROUP
-# whole nodes, each with 8 GPUs
+# whole nodes, each with 8 GPUs; in a reservation its queue, and below -v RTYPE=rt_HF,USE_SSH=1
 #PBS -q rt_HF
-# change: nodes, one for 8 workers
-#PBS -l select=1
+# nodes, one for 8 workers
+#PBS -l select={{nodes}}
 # change: time limit, at most 168 hours
 #PBS -l walltime=24:00:00
 # for ssh from node to node
@@ -19,7 +19,8 @@
 cd "$PBS_O_WORKDIR" || exit
 exec >>{{output}}.log 2>&1
 
-# source /etc/profile.d/modules.sh; module load cuda/12.6/12.6.1      # change: what the program needs
+# change: load what the program needs; the workers get this PATH and LD_LIBRARY_PATH
+# source /etc/profile.d/modules.sh; module load cuda/12.6/12.6.1
 
 # change: for two workers on a GPU, per_node=16 threads=5. Threads: a node has 96 cores; the search needs one of them.
 export gpus=8 per_node=8 threads=11
@@ -28,8 +29,10 @@ export nodes
 workers=$(($(wc -w <<<"$nodes") * per_node))
 [ "$workers" -lt {{workers}} ] && echo "$workers workers, not {{workers}}: ask for more nodes" || workers={{workers}}
 
+# change: to score on vLLM, add --engine 'vllm: vllm serve {model} --port {port}' to the search.
 exec {{program}} search {{file}} -o {{output}} --workers "$workers" --launch '
   node=$(echo $nodes | cut -d" " -f$(( ({n} - 1) / per_node + 1 )))
   far="ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new $node"
   [ "${node%%.*}" = "$(hostname -s)" ] && far=
-  exec $far env LD_LIBRARY_PATH=$LD_LIBRARY_PATH RAYON_NUM_THREADS=$threads CUDA_VISIBLE_DEVICES=$(( ({n} - 1) % gpus ))'
+  gpu=$(( ({n} - 1) % gpus ))
+  exec $far env PATH=$PATH LD_LIBRARY_PATH=$LD_LIBRARY_PATH RAYON_NUM_THREADS=$threads CUDA_VISIBLE_DEVICES=$gpu'

@@ -17,5 +17,7 @@ cores=8
 
 exec >>{{output}}.log 2>&1
 
-# change: 'GPU: 0.5' for two workers on a GPU; without 'GPU' for workers without one
-exec {{program}} search {{file}} -o {{output}} --workers {{workers}} --ray auto --per-worker "GPU: 1, CPU: $cores"
+# change: python3 to a Python that has Ray; 'GPU: 0.5' for two workers on a GPU; no 'GPU' for workers without one.
+# change: to score on vLLM, add --engine 'vllm: vllm serve {model} --port {port}' to the search.
+exec {{program}} search {{file}} -o {{output}} --workers {{workers}} --ray auto --python python3 \
+  --per-worker "GPU: 1, CPU: $cores"

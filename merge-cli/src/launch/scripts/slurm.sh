@@ -22,6 +22,7 @@ trap 'kill "$search"; wait "$search"; scontrol requeue "$SLURM_JOB_ID"' USR1
 
 # The search waits most of the time: it shares the cores of a worker. A worker is a job step with cores and a GPU of its
 # own (--exact). The memory is for all steps of a node together (--mem=0), or the first step would take it all.
+# change: to score on vLLM, add --engine 'vllm: vllm serve {model} --port {port}' to the search.
 {{program}} search {{file}} -o {{output}} --workers {{workers}} \
   --launch 'srun --nodes=1 --ntasks=1 --exact --mem=0 --cpus-per-task=$SLURM_CPUS_PER_TASK' &
 search=$!
