@@ -70,7 +70,7 @@ def orders():
 
 
 def say(*words):
-    with writing:
+    with writing, contextlib.suppress(OSError):  # If the search is gone, the input ends, too.
         print(*words, file=out, flush=True)
 
 

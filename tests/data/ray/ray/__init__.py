@@ -5,6 +5,7 @@ FAKE_RAY_REFUSES=TEXT       `init` fails with this.
 FAKE_RAY_FREE=2             So many actors have resources; others wait until one of them ends.
 FAKE_RAY_NODE_DIES=SECONDS  The first actor's node dies so long after it was asked for."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -52,7 +53,8 @@ def kill(actor, why="The actor is dead because it was killed by `ray.kill`."):
     with lock:
         actor.error = actor.error or RuntimeError(f"The actor died.\n\tclass_name: Process\n\tip: 10.0.0.1\n{why}")
         if actor.made and actor.made.process.poll() is None:
-            os.killpg(actor.made.process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(actor.made.process.pid, signal.SIGKILL)
 
 
 def init(address, namespace, log_to_driver):
