@@ -1,7 +1,7 @@
 //! What starts workers: a command of a shell, or a Ray cluster.
 
 use super::{
-    pipe::{Carrier, WorkerPipe, each_line},
+    pipe::{Carrier, LineWriter, WorkerPipe, each_line},
     ray::RayCluster,
 };
 use evaluator::process_group::RunningGroup;
@@ -70,6 +70,7 @@ fn start(command: &str) -> Result<WorkerPipe> {
                 });
             });
         }
-        Ok(Carrier::Process(running))
+        let input = running.child.stdin.take().map(LineWriter::new);
+        Ok(Carrier::Process(running, input))
     })
 }

@@ -7,11 +7,12 @@ use super::{
 use evaluator::process_group::RunningGroup;
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Read, Write as _},
+    io::{BufRead, BufReader, Read, Write},
     sync::{
         Arc, Mutex,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
+    thread,
     time::Duration,
 };
 
@@ -31,8 +32,8 @@ pub(super) struct WorkerPipe {
 
 /// What runs a worker.
 pub(super) enum Carrier {
-    /// A launcher's process.
-    Process(RunningGroup),
+    /// A launcher's process, and its input until that ends.
+    Process(RunningGroup, Option<LineWriter>),
     /// An actor of a Ray cluster.
     Actor(RayActor),
 }
@@ -50,6 +51,9 @@ pub(super) enum Heard {
 #[derive(Clone, Default)]
 pub(super) struct LastWords(Arc<Mutex<VecDeque<String>>>);
 
+/// Writes lines in a thread of its own: whoever does not read keeps nobody waiting. The pipe ends when this is dropped.
+pub(super) struct LineWriter(Sender<String>);
+
 /// Takes what a worker writes to its standard output. The worker has ended when this is dropped.
 pub(super) struct Ear {
     replies: Sender<Reply>,
@@ -65,15 +69,11 @@ impl WorkerPipe {
     }
 
     /// Sends an order; false if it cannot be sent.
-    pub(super) fn tell(&mut self, order: &Order) -> bool {
-        let mut line = serde_json::to_string(order).expect("keys are text and numbers are finite");
-        match &mut self.carrier {
+    pub(super) fn tell(&self, order: &Order) -> bool {
+        let line = serde_json::to_string(order).expect("keys are text and numbers are finite");
+        match &self.carrier {
             Carrier::Actor(actor) => actor.tell(&line),
-            Carrier::Process(running) => {
-                line.push('\n');
-                let Some(input) = &mut running.child.stdin else { return false };
-                input.write_all(line.as_bytes()).and_then(|()| input.flush()).is_ok()
-            }
+            Carrier::Process(_, input) => input.as_ref().is_some_and(|input| input.write(line)),
         }
     }
 
@@ -94,7 +94,7 @@ impl WorkerPipe {
     /// What runs it, for messages.
     pub(super) fn runner(&self) -> String {
         match &self.carrier {
-            Carrier::Process(running) => format!("process {}", running.child.id()),
+            Carrier::Process(running, _) => format!("process {}", running.child.id()),
             Carrier::Actor(_) => "a Ray actor".to_owned(),
         }
     }
@@ -102,9 +102,29 @@ impl WorkerPipe {
 
 impl Drop for WorkerPipe {
     fn drop(&mut self) {
-        if let Carrier::Process(running) = &mut self.carrier {
+        if let Carrier::Process(running, input) = &mut self.carrier {
+            drop(input.take());
             running.end_within(ENDING);
         }
+    }
+}
+
+impl LineWriter {
+    pub(super) fn new(mut pipe: impl Write + Send + 'static) -> Self {
+        let (sender, lines) = mpsc::channel::<String>();
+        thread::spawn(move || {
+            for line in lines {
+                if pipe.write_all(line.as_bytes()).and_then(|()| pipe.flush()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    /// Writes a line, soon; false if the pipe is broken.
+    pub(super) fn write(&self, line: String) -> bool {
+        self.0.send(line + "\n").is_ok()
     }
 }
 

@@ -2,14 +2,13 @@
 
 use super::{
     desk::LOOK,
-    pipe::{Carrier, ENDING, Ear, LastWords, WorkerPipe, each_line},
+    pipe::{Carrier, ENDING, Ear, LastWords, LineWriter, WorkerPipe, each_line},
 };
 use evaluator::{interrupt::Interrupt, process_group::RunningGroup};
 use merge_core::error::{Error, Result};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    io::Write as _,
     process::{Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -49,7 +48,9 @@ pub(crate) struct RaySettings {
 
 /// A running driver.
 struct RayDriver {
-    running: Mutex<RunningGroup>,
+    running: RunningGroup,
+    /// Its input, until it ends.
+    input: Option<LineWriter>,
     ears: Arc<Ears>,
 }
 
@@ -79,7 +80,7 @@ impl RayCluster {
                 *driver = Arc::new(RayDriver::start(&self.python, &self.settings, is_over)?.0);
             }
             driver.ears.add(number, ear);
-            driver.write(&format!("start {number}"));
+            driver.write(format!("start {number}"));
             Ok(Carrier::Actor(RayActor { driver: Arc::clone(&driver), number }))
         })
     }
@@ -118,21 +119,21 @@ impl RayDriver {
             });
         });
         let greeting = greeting(&first, &words, is_over)?;
-        Ok((Self { running: Mutex::new(running), ears }, greeting))
+        let input = running.child.stdin.take().map(LineWriter::new);
+        Ok((Self { running, input, ears }, greeting))
     }
 
-    /// Writes a line; false if the driver has ended.
-    fn write(&self, line: &str) -> bool {
-        let mut running = self.running.lock().expect("no panic while held");
-        let Some(input) = &mut running.child.stdin else { return false };
-        input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).is_ok()
+    /// Writes a line, soon; false if the driver has ended.
+    fn write(&self, line: String) -> bool {
+        self.input.as_ref().is_some_and(|input| input.write(line))
     }
 }
 
 impl Drop for RayDriver {
     fn drop(&mut self) {
         // It ends all workers when its input ends.
-        self.running.get_mut().expect("no panic while held").end_within(3 * ENDING);
+        drop(self.input.take());
+        self.running.end_within(3 * ENDING);
     }
 }
 
@@ -203,12 +204,12 @@ impl Ears {
 impl RayActor {
     /// Sends a line to the worker; false if it cannot be sent.
     pub(super) fn tell(&self, line: &str) -> bool {
-        self.driver.write(&format!("line {} {line}", self.number))
+        self.driver.write(format!("line {} {line}", self.number))
     }
 }
 
 impl Drop for RayActor {
     fn drop(&mut self) {
-        self.driver.write(&format!("end {}", self.number));
+        self.driver.write(format!("end {}", self.number));
     }
 }

@@ -158,6 +158,7 @@ pub(crate) fn serve(args: &WorkArgs) -> Result<()> {
                 replies.say(&match scored {
                     Ok(Some(scores)) => Reply::Scores(scores),
                     Ok(None) => Reply::Stopped,
+                    Err(error) if error.fault() == Fault::Interrupted => Reply::Stopped,
                     Err(error) => Reply::Failed(Failure::from(&error)),
                 })?;
             }
@@ -288,9 +289,7 @@ impl OpenedStudy {
         };
         let answered = self.benchmarks.answered(&mut loaded.model, *goal, items)?;
         self.loaded = Some(loaded);
-        let scored =
-            |answered: Vec<_>| items.iter().zip(answered).map(|(item, one)| ScoredItem::new(*item, one)).collect();
-        Ok(answered.map(scored))
+        Ok(scored(answered))
     }
 
     fn load(&self, named: &NamedCandidate, in_pool: bool) -> Result<Transformer> {

@@ -1,4 +1,4 @@
-//! Tests: a worker that is silent.
+//! Tests: a worker that is silent, and reads nothing.
 
 use super::{super::message::StudyOrder, *};
 use merge_core::error::Fault;
@@ -10,7 +10,7 @@ fn a_worker_that_says_nothing_is_taken_for_dead() {
         r#"{{"hello": {{"protocol": {PROTOCOL}, "version": "{}", "machine": "m", "processor": "p"}}}}"#,
         env!("CARGO_PKG_VERSION")
     );
-    let launcher = format!("echo '{greeting}'; cat > /dev/null; true #");
+    let launcher = format!("echo '{greeting}'; sleep 2 #");
     let launcher = Launcher::Command { launcher, program: String::new() };
     let has_ended = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&has_ended);
@@ -18,7 +18,7 @@ fn a_worker_that_says_nothing_is_taken_for_dead() {
     let workers = Workers::start(launcher, 1, Duration::from_millis(100), interrupt.clone(), move |said| {
         flag.fetch_or(said.contains("is taken for dead"), Ordering::Relaxed);
     });
-    let (file, directory, text) = (PathBuf::new(), PathBuf::new(), String::new());
+    let (file, directory, text) = (PathBuf::new(), PathBuf::new(), "more than a pipe holds".repeat(10_000));
     let study = StudyOrder {
         is_mergekit: false,
         file,
