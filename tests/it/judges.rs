@@ -14,6 +14,8 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    process::Command,
+    sync::LazyLock,
     thread::{self, sleep},
     time::{Duration, Instant},
 };
@@ -55,8 +57,13 @@ fn study(keys: &str) -> Dir {
     dir
 }
 
+/// Writes a program of Python. It names the interpreter itself: what stands for it on a path may be slow to find it.
 fn program(dir: &Dir, text: &str) {
-    let path = dir.write("score.py", text);
+    static PYTHON: LazyLock<String> = LazyLock::new(|| {
+        let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+        String::from_utf8(found.stdout).unwrap().trim().to_owned()
+    });
+    let path = dir.write("score.py", text.replace("/usr/bin/env python3", &PYTHON));
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 

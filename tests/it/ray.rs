@@ -26,6 +26,7 @@ fn search(dir: &Dir, more: &[&str], settings: &[(&str, &str)]) -> Said {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_search_on_ray_finds_what_one_process_finds() {
     let dir = study();
     let said = search(&dir, &[], &[]);
@@ -35,6 +36,7 @@ fn a_search_on_ray_finds_what_one_process_finds() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_node_that_dies_is_replaced() {
     let dir = study();
     let said = search(&dir, &[], &[("FAKE_RAY_NODE_DIES", "0.3")]);
@@ -43,6 +45,7 @@ fn a_node_that_dies_is_replaced() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn an_actor_that_waits_for_resources_keeps_nobody_waiting() {
     let dir = study();
     let said = search(&dir, &["--per-worker", "GPU: 1"], &[("FAKE_RAY_FREE", "1")]);
@@ -56,6 +59,7 @@ fn driver_of(search: u32) -> Option<u32> {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_driver_that_is_killed_is_started_again() {
     let dir = study();
     let mut running = command(&dir, &[], &[]).spawn().unwrap();
@@ -74,6 +78,7 @@ fn a_driver_that_is_killed_is_started_again() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_ray_that_is_of_no_use_is_refused_with_the_reason() {
     let dir = study();
     let check = |settings: &[(&str, &str)], more: &[&str], error: &str| {
