@@ -20,6 +20,8 @@ use std::{
 const MOST: u64 = 64 << 20;
 /// Lines of what else it wrote that are kept, and most characters of each.
 const KEPT: (usize, usize) = (10, 300);
+/// Time that a worker's last words have to come.
+const LATER: Duration = Duration::from_millis(100);
 /// Time that a worker has to end by itself after its input has ended.
 pub(super) const ENDING: Duration = Duration::from_secs(5);
 
@@ -82,7 +84,11 @@ impl WorkerPipe {
         match self.replies.recv_timeout(wait) {
             Ok(reply) => Heard::Reply(reply),
             Err(RecvTimeoutError::Timeout) => Heard::Silence,
-            Err(RecvTimeoutError::Disconnected) => Heard::End,
+            Err(RecvTimeoutError::Disconnected) => {
+                // What it said to standard error may come later.
+                thread::sleep(LATER);
+                Heard::End
+            }
         }
     }
 
