@@ -330,8 +330,8 @@ fn a_candidate_that_ends_every_worker_stops_the_search() {
 #[test]
 fn nobody_waits_for_a_worker_that_hangs() {
     let dir = study();
-    // It opens the study, and the first orders arrive; then it lives, and scores nothing.
-    let hangs = r#"for n in 1 2 3; do read -r line; printf '%s\n' "$line"; done; exec cat > /dev/null"#;
+    // It opens the study; then it lives, and no order arrives.
+    let hangs = r#"read -r line; printf '%s\n' "$line"; exec cat > /dev/null"#;
     let said = search(&dir, &with_orders_through("1", hangs), 3);
     check_done(&dir, &said);
     assert!(said.err.contains(" scores what another worker takes too long for"), "{}", said.err);
