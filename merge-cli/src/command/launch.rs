@@ -32,7 +32,11 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
         let whole = absolute(path).map_err(|e| Error::machine(format!("cannot find the current directory: {e}")))?;
         Ok(whole.to_string_lossy().into_owned())
     };
+    if !args.file.exists() {
+        screen::say(&format!("note: there is no {} here", args.file.display()));
+    }
     let values = [
+        ("{{over_ssh}}", include_str!("../launch/scripts/over_ssh.sh").to_owned()),
         ("{{program}}", path(&program)?),
         ("{{file}}", path(&args.file)?),
         ("{{output}}", path(&args.output)?),
