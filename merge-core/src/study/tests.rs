@@ -53,6 +53,8 @@ struct Fake {
     breaks: bool,
     engine: &'static str,
     served_by: Option<&'static str>,
+    /// Sum of the items that it was told to expect.
+    announced: AtomicI64,
 }
 
 /// Evaluation of one item.
@@ -108,6 +110,7 @@ impl Fake {
             breaks: false,
             engine: "a fake",
             served_by: None,
+            announced: AtomicI64::new(0),
         }
     }
 
@@ -145,6 +148,10 @@ impl Objective for Fake {
 
     fn check(&self, _weights: &dyn Weights) -> Result<()> {
         Ok(())
+    }
+
+    fn expect(&self, items: usize) {
+        self.announced.fetch_add(items as i64, Ordering::SeqCst);
     }
 
     fn score(&self, candidate: &Candidate<'_>, asked: &[Vec<ItemId>], listener: &mut Listener<'_>) -> Result<()> {
@@ -315,6 +322,19 @@ fn growing() -> Fake {
     fake.goals[3].weight = 0.0;
     fake.goals[3].fingerprint = [3; 32];
     fake
+}
+
+#[test]
+fn an_objective_is_told_how_many_items_to_expect() {
+    let family = Family::new("cma_es", 150);
+    let (study, fake) = (family.study("study"), Fake::new());
+    // Twice: what is known is not asked again.
+    for _ in 0..2 {
+        family.finish(&study, &fake, 3);
+        let seen = fake.seen.lock().expect("no panic").len();
+        assert!(seen > 150);
+        assert_eq!(fake.announced.load(Ordering::SeqCst), seen as i64);
+    }
 }
 
 #[test]
