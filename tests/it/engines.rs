@@ -84,6 +84,7 @@ fn workers_have_one_engine_each() {
         &[&["--engine", "llama.cpp=http://127.0.0.1:9"], ONE_WORKER].concat(),
         "workers have no engine that holds adapters",
     );
+    check(&[&["--engine", "vllm=127.0.0.1:{n}"], ONE_WORKER].concat(), "`127.0.0.1:1` is not the address of a server");
     check(&["--engine", vllm, "--workers", "2"], "`--workers` has no effect on engines");
     check(&[&["--engine", vllm], ONE_WORKER].concat(), "no worker can be asked: worker 1 on ");
 }

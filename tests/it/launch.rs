@@ -4,6 +4,8 @@ use crate::kit::Dir;
 use std::process::Command;
 
 fn printed(dir: &Dir, args: &[&str]) -> String {
+    dir.write("search.yaml", "");
+    dir.write("it's a search.yaml", "");
     let said = dir.run(&[&["launch"], args].concat());
     assert_eq!((said.code, &said.err[..]), (Some(0), ""));
     assert!(!said.out.contains("{{"), "{}", said.out);
@@ -26,6 +28,12 @@ fn scripts_are_whole_whatever_the_names() {
     assert!(printed(&dir, &["slurm", "--workers", "12"]).contains("--ntasks=12 "));
     assert!(printed(&dir, &["pbs", "--workers", "12"]).contains("#PBS -l select=2\n"));
     assert!(printed(&dir, &["age", "--workers", "12"]).contains("#$ -l node_f=3\n"));
+}
+
+#[test]
+fn a_search_file_that_is_not_here_is_told() {
+    let said = Dir::new().run(&["launch", "slurm", "nowhere.yaml"]);
+    assert_eq!((said.code, &said.err[..]), (Some(0), "note: there is no nowhere.yaml here\n"));
 }
 
 #[test]

@@ -93,6 +93,8 @@ fn a_ray_that_is_of_no_use_is_refused_with_the_reason() {
     dir.write("missing/ray.py", "raise ModuleNotFoundError(\"No module named 'ray'\", name='ray')");
     let missing = dir.path("missing").display().to_string();
     check(&[("PYTHONPATH", &missing)], &[], "no worker can be run by Ray: the Python module ray is missing");
+    let launched = dir.run(&[SEARCH, &["--launch", "exec", "--workers", "2", "--per-worker", "GPU: 1"]].concat());
+    assert!(launched.code == Some(2) && launched.err.contains("cannot be used with"), "{}", launched.err);
     let said = search(&dir, &["--python", "no-such-python"], &[]);
     assert!(said.error().starts_with("cannot start `no-such-python`: "), "{}", said.err);
 }

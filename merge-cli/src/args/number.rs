@@ -29,7 +29,14 @@ pub(super) fn resources(text: &str) -> Result<BTreeMap<String, f64>, String> {
         is_right.then(|| (name.trim().to_owned(), amount))
     };
     let all: Option<BTreeMap<String, f64>> = text.split(',').map(one).collect();
-    all.ok_or_else(|| "write names with numbers, such as `GPU: 1, CPU: 4`".to_owned())
+    let all = all.ok_or("write names with numbers, such as `GPU: 1, CPU: 4`")?;
+    // Ray would wait for a resource of this name for ever.
+    let misspelt =
+        |name: &&String| ["gpu", "cpu"].contains(&name.to_lowercase().as_str()) && **name != name.to_uppercase();
+    match all.keys().find(misspelt) {
+        Some(name) => Err(format!("Ray's name for `{name}` is `{}`", name.to_uppercase())),
+        None => Ok(all),
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +47,7 @@ mod tests {
     fn resources_are_names_with_numbers() {
         let read: Vec<(String, f64)> = resources("GPU: 0.5,accelerator:1").unwrap().into_iter().collect();
         assert_eq!(read, [("GPU".to_owned(), 0.5), ("accelerator".to_owned(), 1.0)]);
+        assert_eq!(resources("gpu: 1").unwrap_err(), "Ray's name for `gpu` is `GPU`");
         for wrong in ["", "GPU", "GPU: one", "GPU: -1", "GPU: inf", ": 1", "GPU: 1,"] {
             assert_eq!(resources(wrong).unwrap_err(), "write names with numbers, such as `GPU: 1, CPU: 4`", "{wrong}");
         }

@@ -44,10 +44,10 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "ADDRESS", requires = "workers", conflicts_with_all = ["launch", "dry_run"])]
     pub(crate) ray: Option<String>,
     /// Resources of a Ray actor, such as `GPU: 1, CPU: 4` [default: none, so that Ray starts all at once].
-    #[arg(long, value_name = "RESOURCES", requires = "ray", value_parser = resources)]
+    #[arg(long, value_name = "RESOURCES", requires = "ray", conflicts_with = "launch", value_parser = resources)]
     pub(crate) per_worker: Option<BTreeMap<String, f64>>,
     /// Python that has the module `ray`.
-    #[arg(long, value_name = "PROGRAM", default_value = "python3", requires = "ray")]
+    #[arg(long, value_name = "PROGRAM", default_value = "python3", requires = "ray", conflicts_with = "launch")]
     pub(crate) python: String,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,

@@ -30,10 +30,12 @@ use self::{
 use crate::{
     args::{EngineArgs, SearchArgs},
     draw::screen,
+    hub::agent,
 };
 use evaluator::{
     engine::{EngineAddress, EngineKind, EnginePlace},
     interrupt::Interrupt,
+    server::ServerWire,
 };
 use merge_core::{
     error::{Error, Result},
@@ -87,6 +89,9 @@ fn engine(args: &SearchArgs) -> Result<Option<EngineAddress>> {
     if address.kind == EngineKind::LlamaCpp {
         return Err(Error::user("workers have no engine that holds adapters, such as llama.cpp")
             .hint("leave `--launch` out: one llama-server answers for many candidates at once"));
+    }
+    if let EnginePlace::Url(url) = &address.place {
+        ServerWire::new(agent(url)?, url, None)?;
     }
     Ok(Some(address))
 }
